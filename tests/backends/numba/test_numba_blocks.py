@@ -10,9 +10,9 @@ import pytest
 
 import tinycnn
 from tinycnn import Tensor
-from tinycnn.backends.numba.conv import make_conv
+from tinycnn.backends.numba.conv import blocks, make_conv
 from tinycnn.backends.numba.fused import adam_all
-from tinycnn.backends.numba.kernels import batch_norm, conv_dense, packing, winograd
+from tinycnn.backends.numba.kernels import batch_norm, conv_dense, packing, winograd, winograd_backward
 from tinycnn.backends.numba.kernels.geometry import ConvGeometry
 from tinycnn.backends.numba.kernels.lanes import LANES, MAX_ACCUMULATORS, WIDTH
 from tinycnn.backends.numba.norm import Source, image_parts, norm_backward, norm_forward, norm_grad_x
@@ -100,6 +100,54 @@ def test_only_filters_that_leave_the_cache_are_read_by_several_groups():
         assert winograd.groups(ConvGeometry((9, 9, channels), (3, 3), filters)) == groups
 
 
+@pytest.mark.parametrize("size", [(3, 3), (7, 9)], ids=str)
+def test_parts_of_the_channels_do_not_change_a_bit(size):
+    rng, images, (OH, OW), channels, filters = np.random.default_rng(0), 11, size, 6 * LANES, 20
+    x = rng.normal(size=(images, OH + 2, OW + 2, channels)).astype(np.float32)
+    grad_y = rng.normal(size=(images, OH, OW, filters)).astype(np.float32)
+    conv = conv_of(x.shape, (3, 3), filters, relu=False)
+    plan, results = copy.copy(conv.plan), []
+    assert plan.channels_at_a_time == channels
+    for plan.channels_at_a_time in (channels, 3 * LANES, 2 * LANES, LANES):
+        plan.grad_weight_tile = winograd_backward.grad_weight_tile(plan.geometry, plan.channels_at_a_time)
+        weight_parts, bias_parts = plan.new_parts(1)
+        weight_parts[...], bias_parts[...] = 1, 2
+        plan.grad_weight(x, grad_y, conv.winner, weight_parts[0], bias_parts[0], 0, images)
+        results.append((weight_parts.tobytes(), bias_parts.tobytes()))
+    assert results[1:] == results[:1] * 3
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2)).astype(np.float64)
+    expected = 1 + np.einsum("nhwckl,nhwf->klcf", windows, grad_y).reshape(-1, filters)
+    np.testing.assert_allclose(weight_parts[0, :, :filters], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(LANES != 16, reason="the numbers are those of 16 lanes")
+def test_only_sums_that_leave_the_cache_take_the_channels_in_parts():
+    """1 MiB of sums stays. 272 channels are 17 vectors, and parts of one vector would be too small."""
+    for channels, filters, some in (
+        (24, 48, 24), (64, 256, 64), (96, 192, 48), (256, 256, 64), (200, 256, 200), (272, 144, 272), (128, 1024, 16),
+        (64, 4096, 16),
+    ):  # fmt: skip
+        assert winograd_backward.channels_at_a_time(ConvGeometry((9, 9, channels), (3, 3), filters)) == some
+
+
+def test_a_sum_of_weight_gradients_takes_enough_tiles():
+    """512 tiles, where there are as many images; other plans take what fits the cache."""
+    for size, images in ((31, 2), (15, 8), (7, 32), (3, 128)):
+        assert conv_of((2, size + 2, size + 2, 16), (3, 3), 16).plan.least_images == images
+    assert conv_of((2, 9, 9, 16), (2, 2), 16).plan.least_images == 1
+    taken = slices_taken(conv_of((64, 17, 17, 8), (3, 3), 256))  # gradients of two images fit the cache
+    assert {some.stop - some.start for some in taken} == {8}
+
+
+@pytest.mark.parametrize(("start", "stop", "size", "sizes"), [
+    (0, 10, 10, [10]), (3, 14, 10, [6, 5]), (0, 62, 10, [9] * 6 + [8]), (2, 5, 1, [1, 1, 1]), (4, 4, 3, []),
+])  # fmt: skip
+def test_blocks_of_images_differ_little_in_size(start, stop, size, sizes):
+    slices = blocks(start, stop, size)
+    assert [one.stop - one.start for one in slices] == sizes
+    assert [i for one in slices for i in range(one.start, one.stop)] == list(range(start, stop))
+
+
 def test_large_filters_have_the_gradients_of_the_definition():
     """So large that several groups of tiles take each of them."""
     shape, filters = (3, 5, 5, 136), 144
@@ -135,9 +183,8 @@ def test_only_a_pool_allocates_winners():
     assert conv_of((3, 6, 6, 1), (3, 3), 2, pool=((2, 2), (2, 2))).winner.nbytes == 3 * 2 * 2 * 2
 
 
-@pytest.mark.parametrize("size", [28, 80], ids=["several images fit", "one is too large"])
-def test_backward_processes_as_many_images_as_fit_the_cache(size):
-    conv = conv_of((40, size, size, 1), (3, 3), 32)
+def slices_taken(conv):
+    """The images of each call for a part of the gradients."""
     taken = []
 
     def grad_of(some):
@@ -145,7 +192,14 @@ def test_backward_processes_as_many_images_as_fit_the_cache(size):
         return np.zeros_like(conv.y[some])
 
     conv.gradients(grad_of, True, True)
-    assert sorted(i for some in taken for i in range(some.start, some.stop)) == list(range(40))
+    return taken
+
+
+@pytest.mark.parametrize("size", [28, 80], ids=["several images fit", "one is too large"])
+def test_backward_processes_as_many_images_as_fit_the_cache(size):
+    conv = conv_of((48, size, size, 1), (3, 3), 32)
+    taken = slices_taken(conv)
+    assert sorted(i for some in taken for i in range(some.start, some.stop)) == list(range(48))
     most, bytes_of_one = max(some.stop - some.start for some in taken), conv.y[0].nbytes
     assert most == 1 or most * bytes_of_one <= 512 << 10
     assert (most + 1) * bytes_of_one > 512 << 10

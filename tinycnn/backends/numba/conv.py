@@ -81,7 +81,7 @@ class Conv(NamedTuple):
         grad_x = empty(x.shape) if need_grad_x else None
         parts = pieces(len(x), self.flops, MOST_PARTIAL_SUMS, added=True)
         weight_parts, bias_parts = plan.new_parts(len(parts) if need_grad_weight else 0)
-        block = max(1, SCRATCH_BYTES // (4 * math.prod(plan.output_shape)))
+        block = max(plan.least_images, SCRATCH_BYTES // (4 * math.prod(plan.output_shape)))
 
         def work(part: int) -> None:
             sums: Sums | None = None
@@ -97,8 +97,10 @@ class Conv(NamedTuple):
 
 
 def blocks(start: int, stop: int, size: int) -> list[slice]:
-    """``range(start, stop)`` as slices of at most ``size`` images, which fit the cache."""
-    return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
+    """``range(start, stop)`` as the fewest slices of at most ``size`` images, which differ little in size."""
+    count = -(-(stop - start) // size)
+    step = -(-(stop - start) // max(count, 1))
+    return [slice(first, min(first + step, stop)) for first in range(start, stop, max(step, 1))]
 
 
 def cropped(x: Array, padding: Pair) -> Array:

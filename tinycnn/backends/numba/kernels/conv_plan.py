@@ -15,7 +15,7 @@ from tinycnn.backends.array_types import Array
 from tinycnn.backends.fused_kernels import MAX_POOL_PIXELS
 from tinycnn.backends.threads import MEMORY_ACCESS, in_parallel, pieces
 
-from . import conv_block, conv_block_backward, conv_dense, packing, winograd
+from . import conv_block, conv_block_backward, conv_dense, packing, winograd, winograd_backward
 from .arrays import aligned_empty, flat
 from .geometry import ConvGeometry, TileShape
 from .lanes import WIDTH
@@ -44,6 +44,7 @@ class ConvPlan:
     grad_weight_tile: TileShape
     grad_x_tile: TileShape
     skips_winners = False  # whether `forward` takes less time where no gradient will be needed
+    least_images = 1  # in a call of `grad_weight`, where there are as many: with fewer, other work than products counts
 
     def __init__(self, geometry: ConvGeometry):
         self.geometry = geometry
@@ -271,14 +272,16 @@ class WinogradDensePlan(DensePlan):
         super().__init__(geometry)
         self.tiling = tuple(winograd.output_tiles(geometry))
         self.forward_tile = winograd.forward_tile(geometry)
-        self.grad_weight_tile = winograd.grad_weight_tile(geometry)
-        self.grad_x_tile = winograd.grad_x_tile(geometry)
+        self.channels_at_a_time = winograd_backward.channels_at_a_time(geometry)
+        self.grad_weight_tile = winograd_backward.grad_weight_tile(geometry, self.channels_at_a_time)
+        self.least_images = winograd_backward.least_images(geometry)
+        self.grad_x_tile = winograd_backward.grad_x_tile(geometry)
         self.groups = winograd.groups(geometry)
 
     @property
     def block(self) -> int:
         """The number of images whose bias gradients are added at a time."""
-        return winograd.images_at_a_time(self.geometry)
+        return winograd_backward.images_at_a_time(self.geometry)
 
     def new_packed(self, need_grad_x=True):
         packed, g = super().new_packed(need_grad_x), self.geometry
@@ -300,13 +303,13 @@ class WinogradDensePlan(DensePlan):
         )  # fmt: skip
 
     def grad_weight(self, x, grad_y, winner, weight_part, bias_part, start, stop):
-        winograd.dense_grad_weight(
-            flat(x), flat(grad_y), self.layout, self.tiling, self.grad_weight_tile, self.geometry.count, self.block,
-            flat(weight_part), bias_part, start, stop,
+        winograd_backward.dense_grad_weight(
+            flat(x), flat(grad_y), self.layout, self.tiling, self.grad_weight_tile, self.channels_at_a_time,
+            self.geometry.count, self.block, flat(weight_part), bias_part, start, stop,
         )  # fmt: skip
 
     def grad_x(self, packed, grad_y, winner, grad_x, start, stop):
-        winograd.dense_grad_x(
+        winograd_backward.dense_grad_x(
             flat(packed.transformed_patches), flat(grad_y), self.layout, self.tiling, self.grad_x_tile, self.groups,
             flat(grad_x), start, stop,
         )  # fmt: skip

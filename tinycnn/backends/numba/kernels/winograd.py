@@ -22,8 +22,7 @@ import numpy as np
 
 from . import simd
 from .conv_block import remaining
-from .conv_dense import add_bias
-from .geometry import ConvGeometry, Layout, Table, TileShape, grid, largest_divisor, tile_shape, vectors_in_tile
+from .geometry import ConvGeometry, Layout, Table, TileShape, grid, tile_shape
 from .jit import inlined, kernel
 from .lanes import LANES, MAX_ACCUMULATORS
 
@@ -31,7 +30,6 @@ ROW = tile_shape(1, 1)  # one vector
 COLUMN = tile_shape(4, 1)  # four vectors, one below the other
 MIN_CHANNELS = 8  # and filters: below it the transformations take longer than the products they save
 LINE = 16  # floats in a cache line
-PATCHES = 32  # in a matrix product of grad_weight
 CACHE_FLOATS = 1 << 16  # of images and results: twice as many, with those fetched ahead, fit the second cache
 FILTER_FLOATS = 1 << 18  # of transformed filters: more leave the second cache before they are used again
 GROUPS = 6  # of tiles that are multiplied by a filter while it is in the cache, where there are more filters than that
@@ -84,26 +82,9 @@ def supports(geometry: ConvGeometry) -> bool:
     return fits and min(g.image[2], g.filters) >= MIN_CHANNELS
 
 
-def images_at_a_time(geometry: ConvGeometry) -> int:
-    """The number of images whose bias gradients `dense_grad_weight` adds at a time."""
-    OH, OW = geometry.conv_shape
-    return max(1, PATCHES // (-(-OH // 2) * -(-OW // 2)))
-
-
 def forward_tile(geometry: ConvGeometry) -> TileShape:
     """The tile of the products in the forward kernels: some patches x some filters."""
     return tile_shape(MAX_ACCUMULATORS // geometry.columns, geometry.columns)
-
-
-def grad_weight_tile(geometry: ConvGeometry) -> TileShape:
-    """The tile of the products in `dense_grad_weight`: some channels x some filters."""
-    return tile_shape(largest_divisor(geometry.image[2], MAX_ACCUMULATORS // geometry.columns), geometry.columns)
-
-
-def grad_x_tile(geometry: ConvGeometry) -> TileShape:
-    """The tile of the products in `dense_grad_x`: some patches x some channels."""
-    columns = vectors_in_tile(geometry.image[2])
-    return tile_shape(MAX_ACCUMULATORS // columns, columns)
 
 
 def groups(geometry: ConvGeometry) -> int:
@@ -192,10 +173,10 @@ def place_size(floats):
 
 
 @inlined
-def transform_patch(x, start, row_size, channels, patches, target, place):
-    """Bt d B of one 4x4 patch for all channels; the 16 results lie `place` floats apart."""
-    for c in range(0, channels, LANES):
-        columns, left = simd.spaced(COLUMN, start + c, channels), channels - c
+def transform_patch(x, start, row_size, channels, some, patches, target, place):
+    """Bt d B of one 4x4 patch for `some` of the channels; the 16 results lie `place` floats apart."""
+    for c in range(0, some, LANES):
+        columns, left = simd.spaced(COLUMN, start + c, channels), some - c
         a = simd.load(COLUMN, x, columns, 0, left)
         b = simd.load(COLUMN, x, columns, row_size, left)
         d = simd.load(COLUMN, x, columns, 2 * row_size, left)
@@ -333,7 +314,7 @@ def pooled_forward(x, weight, transformed, bias, layout, shape, count, y, winner
         written = ahead_of(first + windows.size, rows, windows.size, windows.size * filters, steps)
         for r in range(rows):  # rows beyond the last window repeat it
             n, w = divmod(min(first + r, last), windows.size)
-            transform_patch(x, n * image_size + windows[w], row_size, channels, patches, r * depth, size)
+            transform_patch(x, n * image_size + windows[w], row_size, channels, channels, patches, r * depth, size)
         for block in range(bias.size // width):
             multiply(
                 patches, size, transformed, block * 16 * channels * width, channels, depth, shape, 1, products, result,
@@ -374,7 +355,8 @@ def dense_forward(x, weight, transformed, bias, layout, tiling, shape, groups, c
             taken = -(-some // len(shape))
             for r in range(taken * len(shape)):  # rows beyond the last tile repeat it
                 n, t = tile_at(first + min(r, some - 1), images, kinds)
-                transform_patch(x, (begin + n) * image_size + tiles[t], row_size, channels, patches, r * depth, size)
+                source = (begin + n) * image_size + tiles[t]
+                transform_patch(x, source, row_size, channels, channels, patches, r * depth, size)
             for block in range(bias.size // width):
                 multiply(
                     patches, size, transformed, block * 16 * channels * width, channels, depth, shape, taken, products,
@@ -393,177 +375,3 @@ def dense_forward(x, weight, transformed, bias, layout, tiling, shape, groups, c
                         if relu:
                             four = simd.where_positive(four, four, zeros)
                         simd.store(y, places, column, left, four)
-
-
-# ---- Gradients: each transformation is transposed -------------------------------------------------------------------
-
-
-@inlined
-def grad_output_mix(a, b):
-    """A applied to two rows."""
-    return a, simd.add(a, b), simd.subtract(a, b), simd.negative(b)
-
-
-@inlined
-def grad_patch_mix(a, b, c, d):
-    """B applied to four rows."""
-    return a, simd.add(simd.subtract(b, c), d), simd.subtract(simd.add(b, c), a), simd.negative(d)
-
-
-@inlined
-def grad_filter_mix(a, b, c, d):
-    """Gt applied to four rows."""
-    half = simd.full(ROW, 0.5)
-    total, difference = simd.multiply(half, simd.add(b, c)), simd.multiply(half, simd.subtract(b, c))
-    return simd.add(a, total), difference, simd.add(total, d)
-
-
-@inlined
-def transform_grad(grad_y, image, targets, filters, keep, t, grads, target, place):
-    """A g At of the gradients of one tile for all filters; outputs that belong to an earlier tile count as 0."""
-    for f in range(0, filters, LANES):
-        left = filters - f
-        a = scaled_load(grad_y, image + targets[4 * t] + f, left, keep[4 * t])
-        b = scaled_load(grad_y, image + targets[4 * t + 1] + f, left, keep[4 * t + 1])
-        c = scaled_load(grad_y, image + targets[4 * t + 2] + f, left, keep[4 * t + 2])
-        d = scaled_load(grad_y, image + targets[4 * t + 3] + f, left, keep[4 * t + 3])
-        upper, lower = grad_output_mix(a, b), grad_output_mix(c, d)
-        for column in range(4):
-            four = grad_output_mix(upper[column], lower[column])
-            store_four(grads, target + column * place + f, 4 * place, four)
-
-
-@inlined
-def scaled_load(array, start, left, factor):
-    """factor * one vector of the array."""
-    return simd.add_scaled(simd.full(ROW, 0.0), factor, array, (start,), 0, left)
-
-
-@kernel
-def dense_grad_weight(x, grad_y, layout, tiling, shape, count, block, grad_weight, grad_bias, start, stop):
-    """Images [start, stop): adds to grad_weight and grad_bias, as `conv_dense.dense_grad_weight`.
-
-    The products take `PATCHES` patches at a time, of one image or of several.
-    """
-    layout, tiling = Layout(*layout), Tiling(*tiling)
-    tiles, targets, keep, kinds = tiling.patches, tiling.targets, tiling.keep, tiling.kinds
-    image_size, row_size, channels, filters = layout.image_size, layout.row_size, layout.channels, layout.filters
-    outputs = layout.outputs.size
-    depth, padded = -(-channels // LANES) * LANES, grad_bias.size
-    patch_step, grad_step = place_size(PATCHES * depth), place_size(PATCHES * padded)
-    patches, grads = np.empty(16 * patch_step, np.float32), np.zeros(16 * grad_step, np.float32)
-    sums = np.zeros(16 * channels * padded, np.float32)
-    steps = 16 * (padded // (len(shape[0]) * LANES)) * (channels // len(shape))
-    for begin in range(start, stop, tiling.images):
-        images = min(tiling.images, stop - begin)
-        for first in range(0, images * tiles.size, PATCHES):
-            size = min(PATCHES, images * tiles.size - first)
-            read = ahead_of((begin + images) * tiles.size + first, PATCHES, tiles.size, image_size, steps)
-            also_read = ahead_of((begin + images) * tiles.size + first, PATCHES, tiles.size, outputs * filters, steps)
-            for i in range(size):
-                n, t = tile_at(first + i, images, kinds)
-                source, grad = (begin + n) * image_size + tiles[t], (begin + n) * outputs * filters
-                transform_patch(x, source, row_size, channels, patches, i * depth, patch_step)
-                transform_grad(grad_y, grad, targets, filters, keep, t, grads, i * padded, grad_step)
-            for place in range(16):
-                some = needed(place, first, size, images, kinds)
-                add_products(
-                    patches, place * patch_step, grads, place * grad_step, some, channels, depth, padded, shape, sums,
-                    place * channels * padded, x, read, grad_y, also_read, place * steps // 16,
-                )  # fmt: skip
-    for begin in range(start, stop, block):
-        add_bias(grad_y, begin * outputs, min(begin + block, stop) * outputs, filters, count, grad_bias)
-    for i in range(0, channels * padded, LANES):
-        finish_grad_weight(sums, i, channels * padded, grad_weight)
-
-
-@inlined
-def add_products(
-    patches, patch, grads, first, some, channels, depth, padded, shape, sums, start, x, read, grad_y, also_read, step
-):
-    """For one place: (channels x patches) @ (patches x filters) of `some` patches, added to `sums`."""
-    for column in range(0, padded, len(shape[0]) * LANES):
-        for c in range(0, channels, len(shape)):
-            fetch(x, read, step)
-            fetch(grad_y, also_read, step)
-            step += 1
-            bases, rows = simd.spaced(shape, patch + c, 1), simd.spaced(shape, start + c * padded, padded)
-            if some[0] >= some[1]:
-                continue
-            total = simd.load(shape, sums, rows, column, None)
-            for i in range(some[0], some[1]):
-                grad = simd.load(shape[:1], grads, (0,), first + i * padded + column, None)
-                total = simd.add_outer(total, patches, bases, i * depth, grad)
-            simd.store(sums, rows, column, None, total)
-
-
-@inlined
-def finish_grad_weight(sums, start, step, grad_weight):
-    """Add Gt s G to grad_weight: 4x4 sums, `step` floats apart, give 3x3 weights, also `step` floats apart."""
-    places = simd.spaced(COLUMN, start, step)
-    rows = grad_filter_mix_columns(sums, places, step)
-    for kh in range(3):
-        a, b, c, d = rows_of(rows[kh])
-        one, two, three = grad_filter_mix(a, b, c, d)
-        simd.accumulate(grad_weight, (start + 3 * kh * step,), 0, None, one)
-        simd.accumulate(grad_weight, (start + (3 * kh + 1) * step,), 0, None, two)
-        simd.accumulate(grad_weight, (start + (3 * kh + 2) * step,), 0, None, three)
-
-
-@inlined
-def grad_filter_mix_columns(sums, places, step):
-    """Gt applied to the four rows of 4x4 sums, each row a column of vectors."""
-    half = simd.full(COLUMN, 0.5)
-    a, b = simd.load(COLUMN, sums, places, 0, None), simd.load(COLUMN, sums, places, 4 * step, None)
-    c, d = simd.load(COLUMN, sums, places, 8 * step, None), simd.load(COLUMN, sums, places, 12 * step, None)
-    total, difference = simd.multiply(half, simd.add(b, c)), simd.multiply(half, simd.subtract(b, c))
-    return simd.add(a, total), difference, simd.add(total, d)
-
-
-@kernel
-def dense_grad_x(transformed, grad_y, layout, tiling, shape, groups, grad_x, start, stop):
-    """Images [start, stop) of grad_x (N, H, W, C), overwritten, as `conv_dense.dense_grad_x`."""
-    layout, tiling = Layout(*layout), Tiling(*tiling)
-    tiles, targets, keep, kinds = tiling.patches, tiling.targets, tiling.keep, tiling.kinds
-    image_size, row_size, channels, filters = layout.image_size, layout.row_size, layout.channels, layout.filters
-    outputs = layout.outputs.size
-    rows, width, depth = groups * len(shape), len(shape[0]) * LANES, -(-filters // LANES) * LANES
-    size, result, steps = place_size(rows * depth), place_size(rows * width), 16 * -(-channels // width)
-    grads, products = np.empty(16 * size, np.float32), np.empty(16 * result, np.float32)
-    most = images_in_turn(tiling, rows)
-    for begin in range(start, stop, most):
-        images = min(most, stop - begin)
-        grad_x[begin * image_size : (begin + images) * image_size] = 0
-        for first in range(0, images * tiles.size, rows):
-            read = ahead_of((begin + images) * tiles.size + first, rows, tiles.size, outputs * filters, steps)
-            written = ahead_of((begin + images) * tiles.size + first, rows, tiles.size, image_size, steps)
-            some = min(rows, images * tiles.size - first)
-            taken = -(-some // len(shape))
-            for r in range(taken * len(shape)):
-                n, t = tile_at(first + min(r, some - 1), images, kinds)
-                grad = (begin + n) * outputs * filters
-                transform_grad(grad_y, grad, targets, filters, keep, t, grads, r * depth, size)
-            for column in range(0, channels, width):
-                multiply(
-                    grads, size, transformed, 16 * filters * column, filters, depth, shape, taken, products,
-                    result, grad_y, read, grad_x, written, 16 * column // width, first, images, kinds,
-                )  # fmt: skip
-                for r in range(some):
-                    n, t = tile_at(first + r, images, kinds)
-                    for c in range(0, min(width, channels - column), LANES):
-                        target, left = (begin + n) * image_size + tiles[t] + column + c, channels - column - c
-                        add_patch(products, r * width + c, result, grad_x, target, row_size, channels, left)
-
-
-@inlined
-def add_patch(products, start, step, grad_x, target, row_size, channels, left):
-    """Add B m Bt to one 4x4 patch of grad_x, for one vector of channels."""
-    places = simd.spaced(COLUMN, start, step)
-    columns = grad_patch_mix(
-        simd.load(COLUMN, products, places, 0, None), simd.load(COLUMN, products, places, 4 * step, None),
-        simd.load(COLUMN, products, places, 8 * step, None), simd.load(COLUMN, products, places, 12 * step, None),
-    )  # fmt: skip
-    for h in range(4):
-        a, b, c, d = rows_of(columns[h])
-        four = simd.stack(grad_patch_mix(a, b, c, d))
-        simd.accumulate(grad_x, simd.spaced(COLUMN, target + h * row_size, channels), 0, left, four)
