@@ -41,7 +41,7 @@ def test_dataset_is_frozen_and_short_to_print():
     dataset = make()
     with pytest.raises(dataclasses.FrozenInstanceError):
         dataset.name = "other"
-    assert "array" not in repr(dataset)
+    assert repr(dataset) == "<Dataset test: 4 training and 2 test images of (6, 5, 1), 3 classes>"
 
 
 @pytest.mark.parametrize(

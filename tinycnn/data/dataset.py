@@ -1,7 +1,7 @@
 """`Dataset`: images and labels that are checked once, when it is created."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from tinycnn.errors import DataError, SettingError, printable
 from tinycnn.other_names.attributes import DATASET_ATTRIBUTES, NamedAttributes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset(NamedAttributes):
     """Training and test images (N, H, W, C) uint8 with labels (N,) int64; images (N, H, W) get a channel axis.
 
@@ -26,10 +26,10 @@ class Dataset(NamedAttributes):
     foreign_attributes: ClassVar[dict[str, str]] = DATASET_ATTRIBUTES
 
     name: str
-    x_train: Images = field(repr=False)
-    y_train: np.ndarray = field(repr=False)
-    x_test: Images = field(repr=False)
-    y_test: np.ndarray = field(repr=False)
+    x_train: Images
+    y_train: np.ndarray
+    x_test: Images
+    y_test: np.ndarray
     class_names: tuple[str, ...]
     source: str
     notice: str | None = None
@@ -46,6 +46,10 @@ class Dataset(NamedAttributes):
             object.__setattr__(self, f"x_{part}", images)  # how a frozen dataclass changes its fields
             object.__setattr__(self, f"y_{part}", labels)
         self._check_same_shape()
+
+    def __repr__(self) -> str:
+        train, test = f"{len(self.x_train):,} training", f"{len(self.x_test):,} test images"
+        return f"<Dataset {self.name}: {train} and {test} of {self.input_shape}, {self.num_classes} classes>"
 
     def __iter__(self) -> Iterator[Any]:
         """Raise SettingError, for ``(x_train, y_train), (x_test, y_test) = load_data()`` and ``fit(dataset)``."""
