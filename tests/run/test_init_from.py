@@ -81,6 +81,13 @@ def test_new_head_replaces_a_head_for_classes_with_the_same_names():
     assert words == f"from {LENET}: dense_3 is new, for 10 classes"
 
 
+def test_an_optimizer_that_scales_the_filters_is_reported():
+    """lenet has no batch norm: with scaled filters, it computes something else from the first step on."""
+    _, words = model_of(f"--init-from {LENET} --dataset digits --optimizer filter_muon")
+    assert words.endswith("; filter_muon scales the filters before the first step, which only batch norm makes up for")
+    assert "filter_muon" not in model_of(f"--init-from {LENET} --dataset digits --optimizer muon")[1]
+
+
 def test_as_many_classes_with_other_names_get_a_new_head():
     source = tinycnn.load(LENET)
     source.class_names = ("T-shirt", *map(str, range(1, 10)))

@@ -43,6 +43,8 @@ def make_model(config: TrainConfig, dataset: Dataset, source: Sequential | None)
         check_images(source, dataset, f"{config.init_from}")
         model, words = transferred(config, dataset, source)
         origin = f"from {config.init_from}: {words}"
+        if config.optimizer == "filter_muon":
+            origin += "; filter_muon scales the filters before the first step, which only batch norm makes up for"
     else:
         shape, classes = dataset.input_shape, dataset.num_classes
         check_bytes(size_for(config, dataset))  # before it takes the memory
