@@ -237,7 +237,10 @@ MODELS = {
         BEST_SGD,
     ),
     "single_conv": Model(
-        single_conv, "Keras, one convolution", Recipe(epochs=5, batch_size=32, validation_split=0.2), BEST
+        single_conv,
+        "Keras, one convolution",
+        Recipe(epochs=5, batch_size=32, validation_split=0.2),
+        replace(BEST, fade_epochs=5),
     ),
     "three_conv": Model(
         three_conv,
