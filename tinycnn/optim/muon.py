@@ -129,8 +129,9 @@ class Muon(ParameterGroups):
         if not all(any(one is p for p in given) for one in excluded):
             raise SettingError("`others` contains something that is not among the parameters")
         trained = [p for p in given if p.requires_grad] or given  # all frozen: the optimizer below refuses them
-        matrices = [p for p in trained if p.ndim > 1 and p not in set(excluded)]
-        rest = [p for p in trained if p.ndim < 2 or p in set(excluded)]
+        without = set(excluded)
+        matrices = [p for p in trained if p.ndim > 1 and p not in without]
+        rest = [p for p in trained if p.ndim < 2 or p in without]
         settings: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "rounds": rounds}
         groups: list[Optimizer] = []
         if matrices:

@@ -16,7 +16,7 @@ from tinycnn.backends.fused_kernels import Gradients
 from tinycnn.backends.numba.kernels import packing, plain
 from tinycnn.backends.numba.kernels.arrays import contiguous, empty
 from tinycnn.backends.numba.kernels.conv_plan import ConvPlan, PackedWeight, conv_plan
-from tinycnn.backends.threads import MEMORY_ACCESS, in_parallel, pieces
+from tinycnn.backends.threads import MEMORY_ACCESS, in_parallel, pieces, ranges
 
 Sums = tuple[Array, Array]  # gradients of weight and bias
 MOST_PARTIAL_SUMS = 8  # of a weight gradient: each is as large as the weights, and is set to zero and added
@@ -97,10 +97,9 @@ class Conv(NamedTuple):
 
 
 def blocks(start: int, stop: int, size: int) -> list[slice]:
-    """``range(start, stop)`` as the fewest slices of at most ``size`` images, which differ little in size."""
-    count = -(-(stop - start) // size)
-    step = -(-(stop - start) // max(count, 1))
-    return [slice(first, min(first + step, stop)) for first in range(start, stop, max(step, 1))]
+    """``range(start, stop)`` as the fewest slices of at most ``size`` images, equal but for one image."""
+    images = stop - start
+    return [slice(start + first, start + end) for first, end in ranges(images, -(-images // size))]
 
 
 def cropped(x: Array, padding: Pair) -> Array:

@@ -36,16 +36,20 @@ PATCHES = 32  # in a matrix product of grad_weight
 SUMMED_TILES = 512  # in a sum of grad_weight, at least: each sum is cleared, transformed, and added
 
 
+def tiles_of(geometry: ConvGeometry) -> int:
+    """The number of 2x2 tiles of an image's outputs."""
+    OH, OW = geometry.conv_shape
+    return -(-OH // 2) * -(-OW // 2)
+
+
 def images_at_a_time(geometry: ConvGeometry) -> int:
     """The number of images whose bias gradients `dense_grad_weight` adds at a time."""
-    OH, OW = geometry.conv_shape
-    return max(1, PATCHES // (-(-OH // 2) * -(-OW // 2)))
+    return max(1, PATCHES // tiles_of(geometry))
 
 
 def least_images(geometry: ConvGeometry) -> int:
     """The number of images that have `SUMMED_TILES`."""
-    OH, OW = geometry.conv_shape
-    return -(-SUMMED_TILES // (-(-OH // 2) * -(-OW // 2)))
+    return -(-SUMMED_TILES // tiles_of(geometry))
 
 
 def channels_at_a_time(geometry: ConvGeometry) -> int:
